@@ -1,0 +1,38 @@
+"""What the engine needs of a VM, and of whoever makes VMs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from atoll.vmm.link import GuestLink
+
+
+class RunningMachine(Protocol):
+    """One VM that runs, whose agent answers, and that has not passed the resume barrier yet."""
+
+    @property
+    def link(self) -> GuestLink: ...
+
+    @property
+    def accelerator(self) -> str:
+        """`kvm` or `tcg`."""
+
+    @property
+    def owned(self) -> list[tuple[str, str]]:
+        """What it holds on this host, as (kind, identity), for the record that a crash is cleaned up by."""
+
+    async def wait_exited(self) -> str:
+        """Why the VMM ended, in words; returns only when it has."""
+
+    async def destroy(self) -> None:
+        """End it and release everything. Idempotent."""
+
+
+class MachineSource(Protocol):
+    """Makes machines: from a pool, a template, or by a cold boot."""
+
+    @property
+    def image_digest(self) -> str: ...
+
+    async def acquire(self, memory_mib: int, vcpus: int) -> RunningMachine:
+        """A machine for one sandbox. LaunchFailed when none can be had."""
