@@ -17,12 +17,8 @@ class RunningMachine(Protocol):
     def accelerator(self) -> str:
         """`kvm` or `tcg`."""
 
-    @property
-    def owned(self) -> list[tuple[str, str]]:
-        """What it holds on this host, as (kind, identity), for the record that a crash is cleaned up by."""
-
-    async def wait_exited(self) -> str:
-        """Why the VMM ended, in words; returns only when it has."""
+    async def wait_exited(self) -> tuple[bool, str]:
+        """Returns only when it has ended: whether the guest did that itself, and the story in words."""
 
     async def destroy(self) -> None:
         """End it and release everything. Idempotent."""

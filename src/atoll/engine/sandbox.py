@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from atoll.engine.barrier import pass_barrier
+from atoll.engine.deno import Deno
 from atoll.engine.environment import Environment
 from atoll.engine.files import Files
 from atoll.engine.machines import MachineSource, RunningMachine
 from atoll.engine.process import Process, Processes
-from atoll.model.errors import AtollError, InvalidSpec, LinkLost, ProcessNotFound, SandboxStopped
+from atoll.model.errors import AtollError, InvalidSpec, LinkLost, ProcessNotFound, ProtocolViolation, SandboxStopped
 from atoll.model.events import Actor, Event
 from atoll.model.lifecycle import State, StopReason, advance
 from atoll.model.process import SpawnSpec
@@ -21,9 +22,7 @@ from atoll.model.spec import MAX_LIFETIME_S, SandboxSpec
 from atoll.vmm.link import ByteSink, ByteSource, GuestLink
 
 HOME = "/home/app"
-ENTROPY_BYTES = 256
-# The barrier takes some tens of milliseconds even in emulation; a guest that needs longer is broken.
-BARRIER_TIMEOUT_S = 30
+LOST_GRACE_S = 1.0
 
 Emit = Callable[[Event], None]
 
@@ -40,6 +39,7 @@ class Sandbox:
         self.stop_reason: StopReason | None = None
         self.stop_at_ms = None if spec.lifetime_s is None else self.created_at_ms + int(spec.lifetime_s * 1000)
         self.environment = Environment(sandbox_id, spec.env)
+        self.deno = Deno(self)
         self.accelerator: str | None = None
         self._source = source
         self._emit = emit
@@ -152,6 +152,11 @@ class Sandbox:
             return source, sink
 
     @property
+    def machine(self) -> RunningMachine | None:
+        """Its VM, for measurements; None before it is acquired."""
+        return self._machine
+
+    @property
     def link(self) -> GuestLink:
         """The link to its agent. SandboxStopped when it has ended."""
         self._check()
@@ -215,8 +220,7 @@ class Sandbox:
         machine.link.on_lost = self._on_lost
         if machine.link.lost is not None:
             raise machine.link.lost
-        async with asyncio.timeout(BARRIER_TIMEOUT_S):
-            await pass_barrier(machine.link, self.id)
+        await pass_barrier(machine.link, self.id)
 
     def _on_notice(self, name: str, params: dict[str, Any]) -> None:
         if name == "process.exited" and self._processes is not None:
@@ -224,8 +228,11 @@ class Sandbox:
 
     def _on_lost(self, error: Exception) -> None:
         self.tell("sandbox.link-lost", reason=str(error))
-        # The VMM's own end says more, and usually comes within moments; `_until_reason` waits for it.
-        asyncio.get_running_loop().call_later(1.0, self.end, StopReason.LINK_LOST)
+        if isinstance(error, ProtocolViolation):
+            self.end(StopReason.GUEST_MISBEHAVED)
+        else:
+            # The VMM's own end says more, and comes within moments if it comes.
+            asyncio.get_running_loop().call_later(LOST_GRACE_S, self.end, StopReason.LINK_LOST)
 
     async def _until_reason(self) -> StopReason:
         assert self._machine is not None
@@ -241,9 +248,10 @@ class Sandbox:
                     watcher.cancel()
 
     async def _watch_machine(self, machine: RunningMachine) -> None:
-        cause = await machine.wait_exited()
-        self.tell("machine.exited", cause=cause)
-        self.end(StopReason.GUEST_EXITED if "guest" in cause else StopReason.VMM_DIED)
+        by_guest, story = await machine.wait_exited()
+        if self.ending is None:
+            self.tell("machine.exited", cause=story)
+        self.end(StopReason.GUEST_EXITED if by_guest else StopReason.VMM_DIED)
 
     async def _watch_deadline(self) -> None:
         while True:
@@ -270,20 +278,9 @@ class Sandbox:
 
     def settle(self) -> None:
         """The engine has forgotten it: its place is free, and whoever waited for its end may go on."""
+        self.end(self.stop_reason or StopReason.SERVER_STOPPED)
+        self._ready.set()
         self._stopped.set()
-
-
-async def pass_barrier(link: GuestLink, sandbox_id: str) -> None:
-    """Make a restored clone somebody of its own: entropy, clock, names. Nothing runs in it before this returns."""
-    await link.request(
-        "resume",
-        {
-            "entropy": secrets.token_hex(ENTROPY_BYTES),
-            "hostname": sandbox_id.replace("_", "-"),
-            "machine_id": secrets.token_hex(16),
-            "time_ns": time.time_ns(),
-        },
-    )
 
 
 def now_ms() -> int:

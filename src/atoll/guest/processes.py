@@ -31,6 +31,8 @@ Refuse = Callable[[OSError], None]
 class _Process:
     pid: int
     terminal: int | None
+    # Called at its end instead of telling the host.
+    on_exit: Callable[[], None] | None
 
 
 @dataclass
@@ -79,8 +81,10 @@ class Processes:
 
     # -- starting
 
-    def start(self, params: dict[str, Any], answer: Answer, refuse: Refuse) -> None:
-        """Start a program; `answer` gets its pid."""
+    def start(
+        self, params: dict[str, Any], answer: Answer, refuse: Refuse, on_exit: Callable[[], None] | None = None
+    ) -> None:
+        """Start a program; `answer` gets its pid. The host is told its end, unless `on_exit` is."""
         files = self._open_files(params)
         program = spawn.Program(
             argv=params["argv"],
@@ -101,7 +105,7 @@ class Processes:
                 failure = error
                 self._reactor.post(lambda: self._failed(files, failure, refuse))
             else:
-                self._reactor.post(lambda: self._started(pid, params, files, answer))
+                self._reactor.post(lambda: self._started(pid, params, files, answer, on_exit))
 
         self._crews[params["user"]].run(task)
 
@@ -111,11 +115,13 @@ class Processes:
         refuse(error)
         self._forget_early()
 
-    def _started(self, pid: int, params: dict[str, Any], files: _Files, answer: Answer) -> None:
+    def _started(
+        self, pid: int, params: dict[str, Any], files: _Files, answer: Answer, on_exit: Callable[[], None] | None
+    ) -> None:
         self._starting -= 1
         files.close_theirs()
         terminal = files.ours.get("terminal")
-        self._known[pid] = _Process(pid, None if terminal is None else os.dup(terminal))
+        self._known[pid] = _Process(pid, None if terminal is None else os.dup(terminal), on_exit)
         answer({"pid": pid})
         self._connect(params, files)
         if (status := self._early.pop(pid, None)) is not None:
@@ -214,6 +220,9 @@ class Processes:
         process = self._known.pop(pid)
         if process.terminal is not None:
             os.close(process.terminal)
+        if process.on_exit is not None:
+            process.on_exit()
+            return
         exit_code = os.waitstatus_to_exitcode(status)
         body: dict[str, Any] = {"pid": pid, "code": exit_code, "signal": None, "oom": None}
         if exit_code < 0:

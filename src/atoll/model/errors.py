@@ -12,12 +12,13 @@
     │   ├── HandleNotFound     no open file has this handle
     │   └── TooLarge           a message or an answer over its bound
     ├── GuestError             what the guest's kernel answered to a well-formed request
+    ├── ScriptError            what code in a REPL threw
     ├── Aborted                the caller took the request back
     └── HostError              ours: the request was fine
         ├── ImageError         the guest image cannot be built, or is not what its digest says
         ├── LaunchFailed       QEMU did not start or did not boot (has the command and the log's tail)
-        ├── LinkLost           the guest or its VMM went away while a request was under way
-        └── ProtocolViolation  the guest sent bytes that the wire protocol forbids
+        └── LinkLost           the guest or its VMM went away while a request was under way
+            └── ProtocolViolation  because the guest sent bytes that the wire protocol forbids
 
 `code` is stable: scripts and the REST API rely on it. Data stands in fields, so that
 nobody has to parse a message.
@@ -139,6 +140,22 @@ class GuestError(AtollError):
         self.errno_name = errno_name
 
 
+class ScriptError(AtollError):
+    """What code in a REPL threw: the error's `name`, message and stack, as the guest tells them."""
+
+    code = "SCRIPT_ERROR"
+
+    def __init__(self, name: str, message: str, stack: str) -> None:
+        super().__init__(f"{name}: {message}" if message else name)
+        self.name = name
+        self.stack = stack
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+
 class Aborted(AtollError):
     """The caller took the request back before it was done."""
 
@@ -178,7 +195,7 @@ class LinkLost(HostError):
     code = "SANDBOX_LOST"
 
 
-class ProtocolViolation(HostError):
+class ProtocolViolation(LinkLost):
     """The guest sent bytes that the wire protocol forbids; its link is closed."""
 
     code = "PROTOCOL_VIOLATION"

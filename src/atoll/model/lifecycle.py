@@ -23,6 +23,7 @@ class StopReason(enum.Enum):
     GUEST_EXITED = "the guest shut down or panicked"
     VMM_DIED = "the VMM died"
     LINK_LOST = "the guest's agent stopped answering"
+    GUEST_MISBEHAVED = "the guest sent what the host does not accept"
     START_FAILED = "start failed"
     SERVER_STOPPED = "the server stopped"
     RECONCILED = "the server ended without stopping it"

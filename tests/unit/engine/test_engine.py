@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.agents import AgentMachines
 
 from atoll.engine import Engine, EngineSettings
 from atoll.engine.machines import RunningMachine
@@ -16,7 +17,6 @@ from atoll.model.ids import new_sandbox_id
 from atoll.model.lifecycle import State, StopReason
 from atoll.model.process import ExitStatus, SpawnSpec
 from atoll.model.spec import SandboxSpec
-from tests.agents import AgentMachines
 
 ACTOR = Actor("test")
 

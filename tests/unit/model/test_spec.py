@@ -73,7 +73,13 @@ def test_what_is_no_duration(text: str) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"argv": ()}, {"argv": ("",)}, {"argv": ("a\0b",)}, {"argv": ("a",), "cwd": "\0"}, {"argv": ("a",), "user": "nobody"}],
+    [
+        {"argv": ()},
+        {"argv": ("",)},
+        {"argv": ("a\0b",)},
+        {"argv": ("a",), "cwd": "\0"},
+        {"argv": ("a",), "user": "nobody"},
+    ],
 )
 def test_a_process_that_cannot_be(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidSpec):
