@@ -10,13 +10,18 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
+
 from atoll.vmm.link import GuestLink
+
+# What the agent starts for `fetch`, as it would start its own archive.
+_ENTRY = str(Path(__file__).with_name("agent_entry.py"))
 
 _CHILD = """
 import os, sys
 from atoll.guest.agent import Agent
 from atoll.guest.identity import Identity
-home = sys.argv[2]
+home, sys.argv[0] = sys.argv[2:]
 names = ("app", "root", "outside")
 Agent(int(sys.argv[1]), {n: Identity(n, None, os.getuid(), os.getgid(), home) for n in names}).run()
 """
@@ -28,7 +33,7 @@ async def agent_link(home: Path) -> AsyncIterator[GuestLink]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(home)], pass_fds=[theirs.fileno()]
+            [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(home), _ENTRY], pass_fds=[theirs.fileno()]
         )
     try:
         async with GuestLink(ours) as link:
@@ -45,13 +50,16 @@ class AgentMachine:
     def __init__(self, link: GuestLink, process: subprocess.Popen[bytes]) -> None:
         self.link = link
         self.process = process
-        self.owned: list[tuple[str, str]] = []
 
-    async def wait_exited(self) -> str:
+    async def wait_exited(self) -> tuple[bool, str]:
         await asyncio.to_thread(self.process.wait)
-        return "the guest's agent ended"
+        return True, "the guest's agent ended"
 
     async def destroy(self) -> None:
+        # A VM takes its processes along; here they must be ended one by one.
+        for child in psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         self.link.close()
         await asyncio.to_thread(self.process.wait, 10)
 
@@ -69,7 +77,8 @@ class AgentMachines:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(self._home)], pass_fds=[theirs.fileno()]
+                [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(self._home), _ENTRY],
+                pass_fds=[theirs.fileno()],
             )
         link = GuestLink(ours)
         await link.start()
