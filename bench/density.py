@@ -10,7 +10,7 @@ import psutil
 
 from atoll.model.spec import SandboxSpec
 from atoll.vmm.figures import memory_of
-from bench.sandboxes import ACTOR, main, row, run, running_engine
+from bench.sandboxes import ACTOR, main, row, run, running_engine, vm_of
 
 COUNT = 40
 IDLE_S = 20.0

@@ -17,7 +17,7 @@ import aiohttp
 
 from atoll.config import Config, load_config
 from atoll.engine.host import HostMachines
-from atoll.server import Machines, Ready, serve
+from atoll.server import Machines, Ready, configure_log, serve
 
 
 class Rpc:
@@ -65,6 +65,7 @@ async def serving(machines: HostMachines) -> AsyncIterator[Served]:
         yield Machines(machines, machines.accelerator.accel.value)
 
     os.environ.setdefault("NO_PROXY", "127.0.0.1")
+    configure_log()
     with tempfile.TemporaryDirectory() as folder:
         overrides = {"server.listen": "127.0.0.1:0", "server.state_dir": folder, "limits.max_sandboxes": "100"}
         config = load_config(environ={}, overrides=overrides)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from atoll.config.kinds import ListenAddress, parse_listen, parse_memory_mib
 from atoll.config.load import find_config_file, load_config
+from atoll.config.rooms import engine_settings, vmm_config
 from atoll.config.sections import (
     Config,
     EgressConfig,
@@ -27,8 +28,10 @@ __all__ = [
     "ServerConfig",
     "VmConfig",
     "default_state_dir",
+    "engine_settings",
     "find_config_file",
     "load_config",
     "parse_listen",
     "parse_memory_mib",
+    "vmm_config",
 ]

@@ -68,6 +68,9 @@ class LimitsConfig:
     memory_mib_max: int = _key(Size(MIN_MEMORY_MIB, MAX_MEMORY_MIB, "MiB"), MAX_MEMORY_MIB)
     disk_gib: int = _key(Size(1, 1024, "GiB"), 10)
     vcpus: int = _key(Integer(1, 2), 2)
+    # How many times this host's memory and cores may be promised: sandboxes seldom use what they were promised.
+    memory_overcommit: int = _key(Integer(1, 1000), 4)
+    cpu_overcommit: int = _key(Integer(1, 1000), 16)
 
     def __post_init__(self) -> None:
         if self.memory_mib_default > self.memory_mib_max:

@@ -6,13 +6,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from atoll.config import Config, LimitsConfig, load_config
+from atoll.config import Config, engine_settings, load_config, vmm_config
 from atoll.embedded.shared_engine import Machines
-from atoll.engine import EngineSettings
 from atoll.engine.host import host_machines
-from atoll.vmm.launcher import VmmConfig
-
-GIB = 1024**3
 
 
 @asynccontextmanager
@@ -22,25 +18,10 @@ async def default_machines() -> AsyncIterator[Machines]:
     ImageError, with the remedy, when no guest image was built yet.
     """
     config = read_config()
-    vmm = VmmConfig(
-        state_dir=config.server.state_dir,
-        accelerator=config.vm.accelerator,
-        disk_bytes=config.limits.disk_gib * GIB,
-        pool_size=0,
-    )
-    async with host_machines(vmm) as source:
-        yield Machines(source, engine_settings(config.limits))
+    async with host_machines(vmm_config(config)) as source:
+        yield Machines(source, engine_settings(config))
 
 
 def read_config() -> Config:
     """The settings that `atoll serve` would have here."""
     return load_config(environ=os.environ)
-
-
-def engine_settings(limits: LimitsConfig) -> EngineSettings:
-    return EngineSettings(
-        max_sandboxes=limits.max_sandboxes,
-        memory_mib_default=limits.memory_mib_default,
-        memory_mib_max=limits.memory_mib_max,
-        vcpus=limits.vcpus,
-    )
