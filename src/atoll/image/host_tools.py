@@ -64,7 +64,7 @@ def _first_line(*command: str) -> str:
 
 def _check_subordinate_ids() -> None:
     """Debian's packages own files as many users: one mapped uid is not enough to unpack them."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    user = _user_name(os.geteuid())
     for file in (Path("/etc/subuid"), Path("/etc/subgid")):
         if not has_ids(file, user, os.geteuid()):
             raise ImageError(
@@ -72,6 +72,14 @@ def _check_subordinate_ids() -> None:
                 f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`, "
                 "or build the image once as root"
             )
+
+
+def _user_name(uid: int) -> str:
+    """The number itself for a user of whom the host has no entry, as in many containers."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def has_ids(file: Path, user: str, uid: int) -> bool:

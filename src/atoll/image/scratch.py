@@ -81,6 +81,16 @@ def workplace(store: Path, held: int) -> Iterator[Workplace]:
         _remove_build(build)
 
 
+def interrupted(store: Path) -> list[list[Path]]:
+    """For each build that did not end, the directories that it has left, its own first. Needs the lock."""
+    found = []
+    for build in sorted(store.glob(_PREFIX + "*")):
+        found.append([build])
+        with contextlib.suppress(FileNotFoundError):
+            found[-1].append(Path((build / _RECORD).read_text().strip()))
+    return found
+
+
 def remove_interrupted(store: Path) -> None:
     """Remove what builds that did not end have left. Needs the lock."""
     for build in store.glob(_PREFIX + "*"):

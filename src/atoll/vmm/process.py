@@ -113,6 +113,8 @@ def _spawn(argv: Sequence[str], pass_fds: Sequence[int], stderr: int) -> subproc
             stdout=stderr,
             stderr=stderr,
             cwd="/",
+            # Ctrl-C at a terminal goes to the whole foreground group: it is for us, and ends no VM by itself.
+            process_group=0,
         )
     except OSError as error:
         raise LaunchFailed(f"{argv[0]} cannot be started: {error.strerror}", command=tuple(argv)) from None

@@ -152,11 +152,41 @@ class TemplateStore:
 
     def collect(self, current: TemplateKey, keep: int = 12) -> list[str]:
         """Remove templates of another lineage, and the least used beyond `keep`; the names. Those in use stay."""
+        return [path.name for path in self.stale(current, keep) if self._remove_unused(path)]
+
+    def stale(self, current: TemplateKey, keep: int = 12) -> list[Path]:
+        """What `collect` would remove, if it is not in use."""
         whole = sorted(self._directories(), key=lambda path: path.stat().st_mtime, reverse=True)
         lineage = current.lineage()
         stale = [path for path in whole if _lineage(path) != lineage]
-        stale += [path for path in whole if path not in stale][keep:]
-        return [path.name for path in stale if self._remove_unused(path)]
+        return stale + [path for path in whole if path not in stale][keep:]
+
+    def remove(self, path: Path) -> bool:
+        """Remove a template unless somebody has loaded it; whether it was."""
+        return self._remove_unused(path)
+
+    def in_use(self, path: Path) -> bool:
+        """Whether somebody has loaded it."""
+        fd = _open_locked(path, fcntl.LOCK_EX)
+        if fd is not None:
+            os.close(fd)
+        return fd is None and path.exists()
+
+    @contextmanager
+    def broken_off(self) -> Iterator[list[Path]]:
+        """Templates whose making began and did not end; nobody begins it anew while this lasts."""
+        with ExitStack() as stack:
+            yield [path for path in sorted(self.root.glob(f"{_MAKING}*")) if self._hold(path, stack)]
+
+    def _hold(self, staging: Path, stack: ExitStack) -> bool:
+        name = staging.name.removeprefix(_MAKING)
+        lock = os.open(self.root / f".lock-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def names(self) -> list[str]:
         """The whole templates that are there."""
