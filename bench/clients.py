@@ -10,11 +10,11 @@ import time
 from typing import Any
 
 import psutil
-from bench.sandboxes import STATE, main, row
-from bench.served import serving
 
 from atoll.engine.host import host_machines
 from atoll.vmm.launcher import VmmConfig
+from bench.sandboxes import STATE, main, row
+from bench.served import serving
 
 MIB = 1 << 20
 SIZE = 64 * MIB

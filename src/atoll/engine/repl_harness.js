@@ -3,7 +3,6 @@
 // V8's own REPL mode does the evaluation (docs/adr/0004-repl.md).
 
 const { Session } = await import("node:inspector");
-const { registerHooks, stripTypeScriptTypes } = await import("node:module");
 
 const MAX_DEPTH = 100;
 const MAX_VALUES = 2_000_000;
@@ -18,14 +17,6 @@ const post = (method, params) =>
   new Promise((resolve, reject) =>
     session.post(method, params, (error, answer) => error ? reject(new Error(error.message)) : resolve(answer))
   );
-
-// Code that V8 evaluates has no module that a relative import could be relative to: take the working directory.
-registerHooks({
-  resolve(specifier, context, next) {
-    const relative = !context.parentURL && /^\.{0,2}\//.test(specifier);
-    return next(relative ? new URL(specifier, `file://${encodeURI(Deno.cwd())}/`).href : specifier, context);
-  },
-});
 
 class Thrown {
   constructor(value) {
@@ -75,7 +66,7 @@ async function settled(value) {
   }
 }
 
-const evaluate = async (code) => settled(await evaluateSource(prepare(code)));
+const evaluate = async (code) => settled(await evaluateSource(await prepare(code)));
 
 async function call(fn, args) {
   const target = await evaluate(`(${fn}\n)`);
@@ -89,20 +80,50 @@ async function call(fn, args) {
 
 // -- from TypeScript in a module to a script in JavaScript
 
-function prepare(code) {
+const AsyncFunction = (async () => {}).constructor;
+const MAYBE_TYPES = /<[^]*>/;
+let modules;
+
+async function prepare(code) {
   // As every REPL has it: `{a: 1}` is an object, unless only a block makes sense of it.
   const candidates = /^\s*\{/.test(code) && !/;\s*$/.test(code) ? [`(${code}\n)`, code] : [code];
+  if (!code.includes("import") && !MAYBE_TYPES.test(code)) {
+    const plain = candidates.find(isScript);
+    if (plain !== undefined) return plain;
+  }
+  modules ??= await loadModules();
   for (const candidate of candidates) {
     // "strip" keeps every position as it was; "transform" also knows enums and parameter properties.
     for (const mode of ["strip", "transform"]) {
       try {
-        return withoutImports(stripTypeScriptTypes(candidate, { mode }));
+        return withoutImports(modules.stripTypeScriptTypes(candidate, { mode }));
       } catch {
         // The next way, or in the end V8, which says what is wrong.
       }
     }
   }
   return withoutImports(code);
+}
+
+/** Whether it is JavaScript as it stands, so that loading what knows TypeScript (a second in emulation) can wait. */
+function isScript(code) {
+  try {
+    return Boolean(new AsyncFunction(code));
+  } catch {
+    return false;
+  }
+}
+
+async function loadModules() {
+  const { registerHooks, stripTypeScriptTypes } = await import("node:module");
+  // Code that V8 evaluates has no module that a relative import could be relative to: take the working directory.
+  registerHooks({
+    resolve(specifier, context, next) {
+      const relative = !context.parentURL && /^\.{0,2}\//.test(specifier);
+      return next(relative ? new URL(specifier, `file://${encodeURI(Deno.cwd())}/`).href : specifier, context);
+    },
+  });
+  return { stripTypeScriptTypes };
 }
 
 const BLANK = /(?:\s|;|\/\/[^\n]*(?:\n|$)|\/\*[^]*?\*\/)*/y;

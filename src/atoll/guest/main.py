@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
-from atoll.guest import fetch, mounts
-from atoll.guest.agent import Agent
-from atoll.guest.identity import Identity
+if TYPE_CHECKING:
+    from atoll.guest.identity import Identity
 
 APP_UID = 1000
 HOME = "/home/app"
 
 
 def main() -> None:
-    """Dispatch on the arguments."""
+    """Dispatch on the arguments, and load no more than that needs: the archive's modules are compiled each time."""
     if sys.argv[1:] == ["fetch"]:
+        from atoll.guest import fetch
+
         sys.exit(fetch.main())
     try:
         serve_as_init()
@@ -29,6 +31,9 @@ def main() -> None:
 
 def serve_as_init() -> None:
     """Mount, bring loopback up, open the port, serve."""
+    from atoll.guest import mounts
+    from atoll.guest.agent import Agent
+
     os.umask(0o022)
     mounts.make_root("/dev/vdb")
     mounts.loopback_up()
@@ -38,6 +43,8 @@ def serve_as_init() -> None:
 
 def identities(root: str) -> dict[str, Identity]:
     """Whom the agent acts for: the user, root, and the user outside the workload's root."""
+    from atoll.guest.identity import Identity
+
     return {
         "app": Identity("app", root, APP_UID, APP_UID, HOME),
         "root": Identity("root", root, 0, 0, "/root"),

@@ -264,3 +264,16 @@ async def test_starting_one_that_cannot_run(guest: Sandbox, tmp_path: Path) -> N
         await guest.deno.start_repl(
             cwd=str(tmp_path), env={"DENO_V8_FLAGS": "--no-such-flag", "DENO_DIR": "/dev/null/x"}
         )
+
+
+async def test_what_is_both_javascript_and_typescript_is_typescript(repl: Repl) -> None:
+    await repl.eval("function same(x) { return x }")
+    assert await repl.eval("same<number>(3)") == 3
+    assert await repl.eval("[1 < 2, 3 > 2]") == [True, True]
+
+
+async def test_an_import_in_a_call(repl: Repl, tmp_path: Path) -> None:
+    (tmp_path / "m.ts").write_text("export const x: number = 42")
+    assert await repl.call("async () => (await import('./m.ts')).x", []) == 42
+    with pytest.raises(ScriptError, match="SyntaxError"):
+        await repl.eval("return 5")
