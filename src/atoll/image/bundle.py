@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import atoll
 from atoll.image import cpio
 
 ROOMS = ("guest", "wire")
@@ -23,7 +22,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first instant that a zip can name
 @functools.cache
 def agent_bundle() -> bytes:
     """A cpio archive holding `/atoll/agent.pyz`; the same sources give the same bytes."""
-    return pack(Path(atoll.__file__).parent)
+    return pack(Path(__file__).parents[1])
 
 
 def agent_digest() -> str:
