@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from atoll.cli.attach import Interrupts
 from atoll.cli.output import printable
-from atoll.cli.stdio import is_terminal, terminal_size
+from atoll.cli.stdio import hold_places, is_terminal, terminal_size
 from atoll.model.errors import GuestError
 from atoll.model.process import PtySize
 
@@ -23,6 +23,7 @@ Started = TypeVar("Started")
 
 def run_interruptibly(work: Callable[[Interrupts], Awaitable[int]]) -> int:
     """Run `work` on a loop; the status that it gives, or 128 + n when signal n cancelled it."""
+    hold_places()
     interrupts = Interrupts()
 
     async def watched() -> int:

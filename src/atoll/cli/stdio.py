@@ -25,6 +25,18 @@ WRITE_BYTES = 256 * 1024
 DEFAULT_SIZE = PtySize(24, 80)
 
 
+def hold_places() -> None:
+    """Put /dev/null where we were started without stdin, stdout or stderr.
+
+    Otherwise the next file or socket that is opened gets that number, and the command's output.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 class Input:
     """A descriptor to read from. One that is closed is at its end."""
 

@@ -73,6 +73,10 @@ class Channel:
             except BlockingIOError:
                 self._reactor.watch(self._fd, READABLE | WRITABLE, self._on_ready)
                 return
+            except BrokenPipeError:
+                self._out.clear()
+                self._on_gone()
+                return
             self._advance(written)
 
     def _pieces(self) -> list[memoryview]:

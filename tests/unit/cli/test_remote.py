@@ -142,6 +142,12 @@ def test_exec_of_short_commands_loses_nothing(server: RunningServer, sandbox: st
         assert server("exec", sandbox, "--", "echo", str(number)).stdout == f"{number}\n".encode()
 
 
+def test_exec_without_standard_streams(server: RunningServer, sandbox: str) -> None:
+    closing = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *ATOLL, "exec", sandbox, "--", "sh", "-c", "cat; echo hi; exit 3"]
+    done = subprocess.run(closing, env=server.environ, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
 def test_exec_whose_reader_goes_away_ends(server: RunningServer, sandbox: str) -> None:
     with server.start("exec", sandbox, "--", "yes", stdout=-1, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
