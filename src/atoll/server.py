@@ -269,8 +269,9 @@ async def _listening(api: Api, config: ServerConfig) -> AsyncIterator[ListenAddr
     def accept() -> asyncio.BaseProtocol:
         return http() if len(http.connections) < MAX_OPEN_SOCKETS else _Refusal()
 
+    tls = _tls(config)
     sock = _bind(config.listen)
-    listener = await asyncio.get_running_loop().create_server(accept, sock=sock, backlog=512, ssl=_tls(config))
+    listener = await asyncio.get_running_loop().create_server(accept, sock=sock, backlog=512, ssl=tls)
     try:
         yield ListenAddress(*sock.getsockname()[:2])
     finally:

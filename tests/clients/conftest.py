@@ -79,6 +79,8 @@ def _vms(base: Path) -> Iterator[Server]:
     for name in ("images", "templates"):
         (made / name).mkdir(parents=True, exist_ok=True)
         (state / name).symlink_to(made / name)
+    if (made / "accelerator.json").exists():
+        shutil.copy(made / "accelerator.json", state)
     command = [sys.executable, "-m", "tests.clients.vm_server", str(state), str(ready)]
     yield from _run(command, ready, base / "log", is_real=True, patience_s=300)
 

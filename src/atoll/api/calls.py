@@ -12,6 +12,8 @@ from atoll.model.errors import AtollError
 MAX_CALLS = 2048
 # Of their parameters; above this the receive loop waits, and with it the client.
 MAX_CALL_BYTES = 128 * 1024 * 1024
+# Meanwhile nothing is read from the client, not even that it is gone; clients drop a server that is silent for 20 s.
+ROOM_WAIT_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -53,23 +55,29 @@ class Calls:
         self._fewer = asyncio.Event()
 
     @property
-    def full(self) -> bool:
-        return len(self._present) >= MAX_CALLS
-
-    @property
     def tasks(self) -> list[asyncio.Task[None]]:
         return [call.task for call in self._present if call.task is not None]
 
-    async def add(self, call: Call) -> None:
-        """Take it in; waits while too many bytes of parameters are held."""
-        while self._bytes and self._bytes + call.size > MAX_CALL_BYTES:
-            self._fewer.clear()
-            await self._fewer.wait()
+    async def add(self, call: Call) -> bool:
+        """Take it in, or say False: there are too many, or too many bytes of parameters for too long."""
+        if len(self._present) >= MAX_CALLS or not await self._has_room(call.size):
+            return False
         self._present.add(call)
         self._bytes += call.size
         if (abort_id := call.abort_id) is not None:
             call.registered_as = abort_id
             self._by_abort_id[abort_id] = call
+        return True
+
+    async def _has_room(self, size: int) -> bool:
+        try:
+            async with asyncio.timeout(ROOM_WAIT_S):
+                while self._bytes and self._bytes + size > MAX_CALL_BYTES:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def remove(self, call: Call) -> None:
         self._present.discard(call)

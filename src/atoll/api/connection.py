@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic import ValidationError
 
 from atoll.api import json_text, replies
-from atoll.api.calls import MAX_CALLS, Call, Calls
+from atoll.api.calls import Call, Calls
 from atoll.api.errors import error_object
 from atoll.api.inbound import InboundStreams
 from atoll.api.leftovers import Leftovers
@@ -131,10 +131,9 @@ class Connection:
 
     async def _begin(self, message: dict[str, Any], size: int) -> None:
         call = Call(message["id"], message["method"], message.get("params"), size)
-        if self._calls.full:
-            await self._say(replies.too_many(call.id, MAX_CALLS))
+        if not await self._calls.add(call):
+            await self._say(replies.too_many(call.id))
             return
-        await self._calls.add(call)
         call.task = self._group.create_task(self._serve(call))
         self._tasks.add(call.task)
         call.task.add_done_callback(partial(self._forget, call))

@@ -36,6 +36,7 @@ class Api:
         self.ids = Ids()
         self.space = SpoolSpace(settings.spool_dir)
         self.connections = 0
+        self.is_closing = False
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -53,6 +54,7 @@ class Api:
 
     async def end_all(self) -> None:
         """End every sandbox, and wait until every client has been answered and its socket closed."""
+        self.is_closing = True
         for sandbox in self.engine.live:
             sandbox.end(StopReason.SERVER_STOPPED)
         await self._quiet.wait()

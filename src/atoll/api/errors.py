@@ -22,6 +22,25 @@ from atoll.model.errors import (
     Unauthorized,
 )
 
+
+class UpgradeRequired(CallerError):
+    """The address takes WebSockets only."""
+
+    code = "UPGRADE_REQUIRED"
+
+
+class TooManyConnections(CallerError):
+    """No more WebSockets at once."""
+
+    code = "TOO_MANY_CONNECTIONS"
+
+
+class TooManyRequests(CallerError):
+    """No more requests at once on one connection."""
+
+    code = "TOO_MANY_REQUESTS"
+
+
 _STATUS: dict[type[BaseException], int] = {
     AtollError: 500,
     CallerError: 400,
@@ -31,8 +50,10 @@ _STATUS: dict[type[BaseException], int] = {
     HandleNotFound: 404,
     SandboxStopped: 410,
     TooLarge: 413,
+    UpgradeRequired: 426,
     LimitReached: 429,
     NotAvailable: 501,
+    TooManyConnections: 503,
 }
 
 # Deno's own names, so that `instanceof Deno.errors.NotFound` holds. What is missing here is a plain Error.

@@ -32,8 +32,8 @@ async def apply(peer: Peer, method: str, params: Any) -> None:
 async def _enqueue(peer: Peer, stream_id: int, data: Any) -> None:
     stream = peer.inbound.get(stream_id)
     try:
-        chunk = binascii.a2b_base64(data)
-    except (binascii.Error, TypeError, ValueError):
+        chunk = binascii.a2b_base64(data, strict_mode=True)
+    except (TypeError, ValueError):
         stream.end(InvalidSpec("data", "a piece of the stream is not base64"))
         return
     await stream.feed(chunk)

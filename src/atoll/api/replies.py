@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from atoll.api import json_text
-from atoll.api.errors import error_object
+from atoll.api.errors import TooManyRequests, error_object
 from atoll.api.params import described, zod_error
 from atoll.api.quirks import Quirks
-from atoll.model.errors import AtollError, InvalidSpec, NotAvailable, TooLarge
+from atoll.model.errors import InvalidSpec, NotAvailable, TooLarge
 
 METHOD_NOT_FOUND = {"code": -32601, "message": "Method not found"}
 INVALID_REQUEST = {"code": -32600, "message": "Invalid request"}
@@ -49,12 +49,9 @@ def invalid_request(call_id: Any, quirks: Quirks) -> bytes:
     return failure(call_id, InvalidSpec("request", "is not one of JSON-RPC 2.0"))
 
 
-def too_many(call_id: Any, limit: int) -> bytes:
-    return failure(call_id, _TooMany(f"more than {limit} requests are under way on this connection"))
-
-
-class _TooMany(AtollError):
-    code = "TOO_MANY_REQUESTS"
+def too_many(call_id: Any) -> bytes:
+    text = "too many requests, or too large ones, are under way on this connection; wait for some of their answers"
+    return failure(call_id, TooManyRequests(text))
 
 
 def _protocol_failure(call_id: Any, error: dict[str, Any]) -> bytes:

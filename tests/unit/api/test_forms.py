@@ -42,7 +42,7 @@ def test_surrogates() -> None:
             json_text.decode(text)
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)))
+@given(st.recursive(st.none() | st.integers(-(2**63), 2**63) | st.text(), lambda inner: st.lists(inner)))
 def test_json_there_and_back(value: Any) -> None:
     assert json_text.decode(json_text.encode(value)) == json.loads(json_text.encode(value))
 

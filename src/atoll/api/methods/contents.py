@@ -86,8 +86,8 @@ async def _write(peer: Peer, params: _WriteParams, content: bytes | AsyncIterabl
 def from_base64(field: str, text: str) -> bytes:
     """The bytes; InvalidSpec for what is no base64."""
     try:
-        return binascii.a2b_base64(text.encode("ascii"))
-    except (binascii.Error, UnicodeEncodeError):
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         raise InvalidSpec(field, "is not base64") from None
 
 
