@@ -6,7 +6,9 @@ import asyncio
 import base64
 import itertools
 import json
+import logging
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import structlog
 
 from atoll.config import Config, load_config
 from atoll.engine.host import HostMachines
-from atoll.server import Machines, Ready, configure_log, serve
+from atoll.server import Machines, Ready, serve
 
 
 class Rpc:
@@ -65,7 +68,11 @@ async def serving(machines: HostMachines) -> AsyncIterator[Served]:
         yield Machines(machines, machines.accelerator.accel.value)
 
     os.environ.setdefault("NO_PROXY", "127.0.0.1")
-    configure_log()
+    # A line for each command would be part of what is measured, and of what is read afterwards.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     with tempfile.TemporaryDirectory() as folder:
         overrides = {"server.listen": "127.0.0.1:0", "server.state_dir": folder, "limits.max_sandboxes": "100"}
         config = load_config(environ={}, overrides=overrides)
