@@ -119,7 +119,9 @@ async def _verdict(process: JailedProcess, reached: asyncio.Event, deadline_s: f
             while not reached.is_set():
                 if process.exited.done():
                     status = process.exited.result()
-                    return f"/dev/kvm opens, but QEMU gave up with status {status}: {process.log_tail()[-400:]}"
+                    # On one line: the reason stands in tables and in a sandbox's record.
+                    said = " ".join(process.log_tail()[-400:].split())
+                    return f"/dev/kvm opens, but QEMU gave up with status {status}: {said}"
                 await asyncio.sleep(0.02)
     except TimeoutError:
         tail = process.log_tail()
