@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from atoll.model.errors import GuestError, InvalidSpec, ProcessNotFound, ProtocolViolation
@@ -44,6 +45,10 @@ class Process:
     async def wait(self) -> ExitStatus:
         """How it ended. Output may still be in its streams, or still come from its children."""
         return await asyncio.shield(self._exit)
+
+    def on_exit(self, call: Callable[[ExitStatus], None]) -> None:
+        """Have `call` called once with how it ended, soon after that is known."""
+        self._exit.add_done_callback(lambda ended: call(ended.result()))
 
     async def signal(self, name: str = "SIGTERM") -> None:
         """Send a signal by its POSIX name. ProcessNotFound when it has ended."""

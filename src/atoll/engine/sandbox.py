@@ -17,7 +17,7 @@ from atoll.engine.process import Process, Processes
 from atoll.model.errors import AtollError, InvalidSpec, LinkLost, ProcessNotFound, ProtocolViolation, SandboxStopped
 from atoll.model.events import Actor, Event
 from atoll.model.lifecycle import State, StopReason, advance
-from atoll.model.process import SpawnSpec
+from atoll.model.process import ExitStatus, SpawnSpec
 from atoll.model.spec import MAX_LIFETIME_S, SandboxSpec
 from atoll.vmm.link import ByteSink, ByteSource, GuestLink
 
@@ -100,6 +100,15 @@ class Sandbox:
             assert self._processes is not None
             process = await self._processes.start(spec, env, spec.cwd or HOME)
         self.tell("command.started", actor, pid=process.pid, argv=" ".join(spec.argv)[:4096], user=spec.user)
+        began_ms = now_ms()
+
+        def tell_end(status: ExitStatus) -> None:
+            after_ms = now_ms() - began_ms
+            self.tell(
+                "command.exited", actor, pid=process.pid, code=status.code, signal=status.signal, after_ms=after_ms
+            )
+
+        process.on_exit(tell_end)
         return process
 
     async def run_helper(self, method: str, params: dict[str, Any]) -> Process:

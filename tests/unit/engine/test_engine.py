@@ -51,6 +51,8 @@ async def test_a_life(engine: Engine, events: list[Event], tmp_path: Path) -> No
     kinds = [event.kind for event in events]
     assert kinds[:3] == ["sandbox.created", "sandbox.ready", "command.started"]
     assert kinds[-1] == "sandbox.stopped"
+    (exited,) = [event for event in events if event.kind == "command.exited"]
+    assert (exited.fields["pid"], exited.fields["code"]) == (process.pid, 0)
 
 
 async def test_killing_answers_whoever_waits(engine: Engine, tmp_path: Path) -> None:
