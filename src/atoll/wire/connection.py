@@ -113,6 +113,11 @@ class Connection:
         # Frames about streams that are over: an honest peer's last words cross with ours, a few for each stream.
         self._late_allowed = 0
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return self._decoder.buffered
+
     # -- requests
 
     def request(self, method: str, params: dict[str, Any], blob: bytes = b"") -> tuple[int, bytes]:
