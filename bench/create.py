@@ -83,8 +83,8 @@ async def stages(machines: HostMachines) -> dict[str, float]:
         steps["restore"].append((time.perf_counter() - began) * 1000)
         steps["barrier"].append(await timed_ms(pass_barrier(machine.link, new_sandbox_id())))
         began = time.perf_counter()
-        await machine.vm.pause()
-        await machine.vm.resume()
+        await machine.pause()
+        await machine.resume()
         steps["pause and resume"].append((time.perf_counter() - began) * 1000)
         await machine.destroy()
     return {name: median(values) for name, values in steps.items()}

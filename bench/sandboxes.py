@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 
 from atoll.engine import Engine, EngineSettings, Sandbox
-from atoll.engine.host import HostMachine, HostMachines, host_machines
+from atoll.engine.host import HostMachines, host_machines
 from atoll.model.events import Actor
 from atoll.model.process import SpawnSpec
 from atoll.vmm.launcher import VmmConfig
@@ -56,8 +56,8 @@ async def timed_ms(work: Awaitable[object]) -> float:
 
 def vm_of(sandbox: Sandbox) -> Machine:
     machine = sandbox.machine
-    assert isinstance(machine, HostMachine)
-    return machine.vm
+    assert isinstance(machine, Machine)
+    return machine
 
 
 def median(values: list[float]) -> float:

@@ -10,12 +10,12 @@ import signal
 import pytest
 
 from atoll.engine import Engine, Sandbox
-from atoll.engine.host import HostMachine
 from atoll.model.errors import GuestError, LinkLost, SandboxStopped
 from atoll.model.events import Event
 from atoll.model.lifecycle import StopReason
 from atoll.model.process import Oom, PtySize, SpawnSpec
 from atoll.model.spec import SandboxSpec
+from atoll.vmm.machine import Machine
 from tests.vm.conftest import ACTOR
 from tests.vm.running import output, run
 
@@ -108,8 +108,8 @@ async def test_a_kernel_panic_ends_the_sandbox_and_answers_who_waits(sandbox: Sa
 async def test_a_killed_vmm_ends_the_sandbox(sandbox: Sandbox) -> None:
     process = await sandbox.spawn(SpawnSpec(("sleep", "1000")))
     machine = sandbox.machine
-    assert isinstance(machine, HostMachine)
-    os.kill(machine.vm.pids()[-1], signal.SIGKILL)
+    assert isinstance(machine, Machine)
+    os.kill(machine.pids()[-1], signal.SIGKILL)
     assert await sandbox.wait_stopped() is StopReason.VMM_DIED
     assert (await process.wait()).code == 137
     with pytest.raises(SandboxStopped, match="the VMM died"):

@@ -13,32 +13,9 @@ from atoll.model.errors import ImageError
 from atoll.vmm.accelerator import AcceleratorChoice
 from atoll.vmm.launcher import Launcher, VmmConfig
 from atoll.vmm.ledger import Ledger
-from atoll.vmm.link import GuestLink
-from atoll.vmm.machine import EndedBy, Machine
+from atoll.vmm.machine import Machine
 from atoll.vmm.making import Progress, no_progress
 from atoll.vmm.shape import BootFiles, Shape
-
-
-class HostMachine:
-    """A `RunningMachine` that is a VM."""
-
-    def __init__(self, vm: Machine) -> None:
-        self.vm = vm
-
-    @property
-    def link(self) -> GuestLink:
-        return self.vm.link
-
-    @property
-    def accelerator(self) -> str:
-        return self.vm.accel.value
-
-    async def wait_exited(self) -> tuple[bool, str]:
-        ended = await asyncio.shield(self.vm.exited)
-        return ended.by is EndedBy.GUEST, f"{ended.by.value} (status {ended.code})\n{ended.log_tail}".strip()
-
-    async def destroy(self) -> None:
-        await self.vm.destroy()
 
 
 class HostMachines:
@@ -55,14 +32,14 @@ class HostMachines:
         """What its VMs run with, and why."""
         return self.launcher.accelerator
 
-    async def acquire(self, memory_mib: int, vcpus: int) -> HostMachine:
+    async def acquire(self, memory_mib: int, vcpus: int) -> Machine:
         """A running VM. LaunchFailed, with the command and the log's tail, when none can be had."""
         shape = Shape(memory_mib, vcpus)
         pool = self.launcher.pool(shape)
         if pool is not None and (machine := await pool.claim()) is not None:
-            return HostMachine(machine)
+            return machine
         async with self._restoring:
-            return HostMachine(await self.launcher.launch(shape))
+            return await self.launcher.launch(shape)
 
 
 def boot_files(state_dir: Path) -> tuple[GuestImage, BootFiles]:

@@ -20,7 +20,7 @@ class RunningMachine(Protocol):
     async def wait_exited(self) -> tuple[bool, str]:
         """Returns only when it has ended: whether the guest did that itself, and the story in words."""
 
-    async def destroy(self) -> None:
+    async def destroy(self) -> object:
         """End it and release everything. Idempotent."""
 
 
