@@ -14,7 +14,15 @@ from atoll.engine.environment import Environment
 from atoll.engine.files import Files
 from atoll.engine.machines import MachineSource, RunningMachine
 from atoll.engine.process import Process, Processes
-from atoll.model.errors import AtollError, InvalidSpec, LinkLost, ProcessNotFound, ProtocolViolation, SandboxStopped
+from atoll.model.errors import (
+    AtollError,
+    GuestError,
+    InvalidSpec,
+    LinkLost,
+    ProcessNotFound,
+    ProtocolViolation,
+    SandboxStopped,
+)
 from atoll.model.events import Actor, Event
 from atoll.model.lifecycle import State, StopReason, advance
 from atoll.model.process import ExitStatus, SpawnSpec
@@ -155,8 +163,13 @@ class Sandbox:
             source, sink = link.open_source(), link.open_sink()
             try:
                 await link.request("connect", {"port": port, "in": sink.stream, "out": source.stream})
-            except BaseException:
+            except GuestError:
                 link.forget(source, sink)
+                raise
+            except BaseException:
+                # The guest may open them yet: give them up by name, or what it then sends would be a violation.
+                source.cancel()
+                sink.fail("ECANCELED", "the caller went away")
                 raise
             return source, sink
 

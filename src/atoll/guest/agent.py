@@ -281,6 +281,13 @@ class Agent:
         self._on_crew(Request(request.id, request.method, {**params, "user": "root"}, b""), task)
 
     def _join(self, sock: socket.socket, stream_in: int, stream_out: int) -> None:
+        given_up = {stream_in, stream_out} & self._unwanted
+        if given_up:
+            self._unwanted -= given_up
+            sock.close()
+            self._channel.send(self._channel.connection.end(stream_out))
+            return
+
         def shut() -> None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)

@@ -200,3 +200,28 @@ async def test_a_port_of_the_sandbox(engine: Engine) -> None:
     sink.close()
     assert await source.read_all(100) == b"cba"
     assert (await process.wait()).success
+
+
+async def test_a_connection_that_is_given_up_while_it_is_made_harms_nothing(engine: Engine) -> None:
+    """The guest opens its streams all the same, and what it sends on them must not be taken for an attack."""
+    sandbox = await engine.create(SandboxSpec(), ACTOR)
+    serve = (
+        "import socket;s=socket.create_server(('127.0.0.1',0));print(s.getsockname()[1],flush=True)\n"
+        "while True:\n c,_=s.accept()\n"
+        " try: c.sendall(b'x'*100000);c.recv(1)\n except OSError: pass\n print('over',flush=True)"
+    )
+    process = await sandbox.spawn(SpawnSpec(("python3", "-c", serve), cwd="/"))
+    assert process.stdout is not None
+    port = int(await process.stdout.read())
+    connecting = asyncio.get_running_loop().create_task(sandbox.connect_port(port))
+    await asyncio.sleep(0)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    # The agent closes its end, which the server inside sees.
+    assert await process.stdout.read() == b"over\n"
+    source, sink = await sandbox.connect_port(port)
+    assert await source.read() != b""
+    source.cancel()
+    sink.close()
+    assert sandbox.ending is None
